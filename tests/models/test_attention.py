@@ -9,6 +9,8 @@ import random_rows
 from hermesflow_jax.models import attention
 from hermesflow_jax.sequences import attention_mask
 
+attend = jax.jit(attention.attend)
+
 
 def attended(masks):
   """`attention.attend` over three parts, whose keys each query sees as said."""
@@ -18,7 +20,7 @@ def attended(masks):
     tuple(jnp.asarray(rng.normal(size=(2, 5, size, 2, 4)), jnp.float32))
     for size in (3, 6, 7)
   ]
-  return attention.attend(q, parts, masks)
+  return attend(q, parts, masks)
 
 
 def test_attention_over_intervals_is_attention_under_their_masks():
@@ -44,7 +46,7 @@ def test_attention_is_a_softmax_over_all_parts_together():
   mask = np.tril(np.ones((6, 6), bool))
   whole = jax.nn.dot_product_attention(q, k, v, mask=mask)
   parts = [(k[:2], v[:2]), (k[2:], v[2:])]
-  np.testing.assert_allclose(attention.attend(q, parts, mask), whole, atol=1e-6)
+  np.testing.assert_allclose(attend(q, parts, mask), whole, atol=1e-6)
 
 
 def test_a_query_that_sees_nothing_gets_the_mean():
@@ -54,7 +56,7 @@ def test_a_query_that_sees_nothing_gets_the_mean():
   expected = np.broadcast_to(v.mean(0), v.shape)
   for masks in ([nothing], np.zeros((6, 6), bool)):
     np.testing.assert_allclose(
-      attention.attend(q, [(k, v)], masks), expected, atol=1e-6
+      attend(q, [(k, v)], masks), expected, atol=1e-6
     )
 
 

@@ -24,7 +24,7 @@ def slope(form, logps, reference=None, **changes):
   def total(logps):
     return answer_losses.FORMS[form](logps, counts, reference, config).sum()
 
-  return jax.grad(total)(logps)
+  return jax.jit(jax.grad(total))(logps)
 
 
 def test_grpo_has_the_expected_gradient_of_sampled_groups():

@@ -1,5 +1,7 @@
 """The arithmetic of GRPO: advantages, clipping and divergence."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,18 +12,26 @@ from hermesflow_jax.pair_dpo import group_objective
 ONES = jnp.ones((1, 2))
 
 
-def policy_loss(values, advantages, ratio='sum', clip=0.2, kl_weight=0.0):
-  """The loss of two candidates with a token each, and its metrics."""
-  log_ratios = jnp.asarray(values, jnp.float32).reshape(1, 2, 1, 1)
+@functools.partial(jax.jit, static_argnames=('ratio', 'clip', 'kl_weight'))
+def compiled_loss(values, advantages, ratio, clip, kl_weight):
+  log_ratios = values.reshape(1, 2, 1, 1)
   return group_objective.policy_loss(
     log_ratios,
     jnp.ones(log_ratios.shape, bool),
-    jnp.asarray([advantages], jnp.float32),
+    advantages[None],
     ONES / 2,
     ratio=ratio,
     clip=clip,
     kl_weight=kl_weight,
   )
+
+
+def policy_loss(values, advantages, ratio='sum', clip=0.2, kl_weight=0.0):
+  """The loss of two candidates with a token each, and its metrics."""
+  values, advantages = (
+    jnp.asarray(numbers, jnp.float32) for numbers in (values, advantages)
+  )
+  return compiled_loss(values, advantages, ratio, clip, kl_weight)
 
 
 def gradient(values, advantages, **options):

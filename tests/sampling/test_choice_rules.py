@@ -16,6 +16,9 @@ from hermesflow_jax.sequences import text_tokenizer
 
 CHOICES = ['red', 'red and blue', 'dark red', 'green']
 
+token_logits = jax.jit(choice_rules.token_logits)
+constrained_logp = jax.jit(choice_rules.constrained_logp)
+
 
 @pytest.fixture(scope='module')
 def text():
@@ -32,15 +35,13 @@ def logits_of(rows, whole):
   many, size = rows.tokens.shape
   picked = [
     [
-      choice_rules.token_logits(
-        jnp.asarray(at(rows.tokens[c], a)), rows.tokens[c, a], rows.tokens[:, a]
-      )
+      token_logits(at(rows.tokens[c], a), rows.tokens[c, a], rows.tokens[:, a])
       for a in range(size)
     ]
     for c in range(many)
   ]
   return jax.tree.map(
-    lambda *leaves: jnp.stack(leaves).reshape(many, size, *leaves[0].shape),
+    lambda *leaves: np.stack(leaves).reshape(many, size, *leaves[0].shape),
     *itertools.chain(*picked),
   )
 
@@ -76,7 +77,7 @@ def test_choices_have_the_tokens_that_follow_a_prompt(text):
 def test_constrained_scores_are_those_of_a_tree_of_tokens(text):
   rows = encoded(text, CHOICES)
   table = random_table(rows, 0, 60_000)
-  scores = choice_rules.constrained_logp(logits_of(rows, table), rows)
+  scores = constrained_logp(logits_of(rows, table), rows)
   # A reply is drawn token by token among those that a choice has there.
   real = [tuple(r[v]) for r, v in zip(rows.tokens, rows.valid)]
   for row, score in zip(real, scores):
@@ -93,7 +94,7 @@ def test_a_choice_without_a_rival_costs_nothing_for_its_length(text):
   """What no other choice shares after the first token adds exactly 0."""
   rows = encoded(text, ['green', 'an unusually long description of a bench'])
   table = random_table(rows, 1, 60_000)
-  scores = choice_rules.constrained_logp(logits_of(rows, table), rows)
+  scores = constrained_logp(logits_of(rows, table), rows)
   first = rows.tokens[:, 0]
   expected = jax.nn.log_softmax(jnp.asarray(table[()])[first])
   np.testing.assert_allclose(scores, expected, rtol=1e-4, atol=1e-4)
@@ -110,9 +111,9 @@ def test_tokens_that_decide_nothing_are_left_out(text):
   assert both.tokens.shape == (2, 4, 2)
   rows = jax.tree.map(lambda a: a[1], both)
   table = random_table(encoded(text, CHOICES), 2, 60_000)
-  scores = choice_rules.constrained_logp(logits_of(rows, table), rows)
+  scores = constrained_logp(logits_of(rows, table), rows)
   whole = encoded(text, CHOICES)
-  expected = choice_rules.constrained_logp(logits_of(whole, table), whole)
+  expected = constrained_logp(logits_of(whole, table), whole)
   np.testing.assert_array_equal(scores, expected)
 
 
@@ -157,13 +158,13 @@ def test_choices_that_begin_alike_are_told_apart_by_their_ends(text):
   for likelier in (0, 1):
     table = random_table(rows, 3, 60_000)
     table[tuple(rows.tokens[0, :1])][rows.tokens[likelier, 1]] += 20.0
-    scores = choice_rules.constrained_logp(logits_of(rows, table), rows)
+    scores = constrained_logp(logits_of(rows, table), rows)
     assert scores.argmax() == likelier
 
 
 def test_choices_with_the_same_tokens_have_the_same_score(text):
   rows = encoded(text, ['red', 'green', 'red'])
-  scores = choice_rules.constrained_logp(
+  scores = constrained_logp(
     logits_of(rows, random_table(rows, 4, 60_000)), rows
   )
   assert scores[0] == scores[2]
