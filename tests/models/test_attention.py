@@ -55,9 +55,7 @@ def test_a_query_that_sees_nothing_gets_the_mean():
   nothing = attention_mask.Interval(end=jnp.zeros(6, jnp.int32))
   expected = np.broadcast_to(v.mean(0), v.shape)
   for masks in ([nothing], np.zeros((6, 6), bool)):
-    np.testing.assert_allclose(
-      attend(q, [(k, v)], masks), expected, atol=1e-6
-    )
+    np.testing.assert_allclose(attend(q, [(k, v)], masks), expected, atol=1e-6)
 
 
 def test_every_part_wants_to_be_told_of():
