@@ -64,7 +64,7 @@ def sure(image):
 @pytest.mark.parametrize('jitter', [0, 1])
 def test_clean_renders_are_read_as_drawn(jitter):
   # Measured: 1.0.
-  assert agreement(scenes(500, jitter), lambda image: image) >= 0.995
+  assert agreement(scenes(1000, jitter), lambda image: image) >= 0.995
 
 
 @pytest.mark.parametrize('look', LOOKS[::7])
@@ -80,7 +80,7 @@ def test_centres_are_found_within_a_pixel(look):
 @pytest.mark.parametrize('sigma, noise, shift', [(0.6, 5, 15), (0.8, 5, 15)])
 def test_the_softness_of_an_autoencoder_is_tolerated(sigma, noise, shift):
   rng = np.random.default_rng(0)
-  drawn = scenes(150) + scenes(150, jitter=1)
+  drawn = scenes(250) + scenes(250, jitter=1)
   kept = agreement(drawn, lambda image: soften(image, rng, sigma, noise, shift))
   assert kept >= 0.99
 
