@@ -145,7 +145,7 @@ def test_a_hangup_is_ignored_under_nohup():
     signal.signal(signal.SIGHUP, before)
 
 
-def test_a_terminal_that_is_gone_takes_nothing_with_it(tmp_path):
+def test_a_terminal_that_is_gone_takes_nothing_with_it(tmp_path, interruptible):
   """The signal comes first; then nothing can be written any more."""
   end = tmp_path / 'end'
   body = (

@@ -26,6 +26,7 @@ from conversions.tables import showo_table
 from hermesflow_jax.models import phi
 from hermesflow_jax.models import showo
 from hermesflow_jax.runtime import python_stack
+from hermesflow_jax.runtime import stop_handlers
 from hermesflow_jax.runtime import storage
 from hermesflow_jax.sequences import vocabulary
 
@@ -129,11 +130,17 @@ def undrawn():
 
 @pytest.fixture
 def interruptible():
-  """Started in the background by a shell, tests and their children ignore
-  SIGINT; children of a process that handles it do not."""
-  before = signal.signal(signal.SIGINT, signal.default_int_handler)
+  """Stop signals reach the children of the test, and the test itself.
+
+  In the background of a shell SIGINT is ignored, under nohup and after libtpu
+  was loaded SIGHUP is; children inherit that from a process without handlers.
+  """
+  before = {n: signal.getsignal(n) for n in stop_handlers.SIGNALS}
+  for number in before:
+    signal.signal(number, signal.default_int_handler)
   yield
-  signal.signal(signal.SIGINT, before)
+  for number, handler in before.items():
+    signal.signal(number, handler)
 
 
 @pytest.fixture(scope='session')

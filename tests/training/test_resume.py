@@ -144,7 +144,7 @@ def test_a_second_interrupt_stops_at_once_and_the_run_goes_on(
   assert metrics(tmp_path / 'run') == metrics(folder)
 
 
-def test_a_hangup_saves_as_well(tmp_path):
+def test_a_hangup_saves_as_well(tmp_path, interruptible):
   with pytest.raises(interrupts.Stopped, match='after step 3$'):
     run(tmp_path / 'run', until=2, number=signal.SIGHUP)
   assert (tmp_path / 'run' / 'steps' / '3').exists()
