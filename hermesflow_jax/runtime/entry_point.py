@@ -13,19 +13,19 @@ from hermesflow_jax.runtime import stop_handlers
 
 STOPPED = stop_handlers.STOPPED
 
-# New objects between two searches for garbage; Python's default is 700 or
-# 2,000. Importing and tracing make many objects and hardly any cycles: the
-# searches took a tenth of the time that a command takes to start.
-_NEW_OBJECTS = 10_000
+# New objects between two garbage collections; Python's default is 700 or
+# 2,000. Importing and tracing make many objects and hardly any cycles, so a
+# command starts earlier with fewer collections (docs/performance.md).
+_GC_THRESHOLD = 10_000
 
 
 def prepare() -> None:
   """Protects the streams, and lets stop signals end the process at once.
 
-  Garbage is searched for less often. Called before imports that take time, and
-  by `run`.
+  Makes garbage collections rarer, too. Called before imports that take time,
+  and by `run`.
   """
-  gc.set_threshold(_NEW_OBJECTS)
+  gc.set_threshold(_GC_THRESHOLD)
   if output_streams.protect():
     stop_handlers.exit_at_once()
     sys.excepthook = _report

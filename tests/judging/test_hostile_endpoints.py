@@ -1,6 +1,7 @@
 """Whatever an endpoint sends is an answer or one line, in time, and no damage."""
 
 import socket
+import threading
 import time
 
 import hostile_server
@@ -73,3 +74,16 @@ def test_a_server_that_speaks_no_tls_and_an_unknown_host_are_one_line(tmp_path):
     assert 'no reply in 0.4 s' in error_of(server, tmp_path)
   server.url = 'http://nobody.invalid/v1'
   assert 'nobody.invalid' in error_of(server, tmp_path)
+
+
+def test_the_server_forgets_a_client_that_closes_its_connection():
+  """Else its thread would read on, and slow all tests of this process."""
+  with hostile_server.Server(hostile_server.http()) as server:
+    others = set(threading.enumerate())
+    with socket.create_connection(server.address) as client:
+      client.sendall(b'POST')
+      while not (answering := set(threading.enumerate()) - others):
+        time.sleep(0.01)
+    for thread in answering:
+      thread.join(10)
+      assert not thread.is_alive()

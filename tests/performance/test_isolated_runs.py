@@ -22,7 +22,7 @@ def rows_of(*groups, limit=60.0, seconds=120.0):
 def test_failures_cost_only_their_own_measurement():
   rows = rows_of(['a', 'b', 'raises', 'dies', 'c'])
   # Other tests may delay the start of a process.
-  rows += rows_of(['hangs', 'd'], limit=3.0)
+  rows += rows_of(['hangs', 'd'], limit=5.0)
   assert [name for name, _ in rows] == [
     'a', 'b', 'raises', 'dies', 'c', 'hangs', 'd',
   ]  # fmt: skip
@@ -31,7 +31,7 @@ def test_failures_cost_only_their_own_measurement():
     'RuntimeError: RESOURCE_EXHAUSTED: out of memory'
   )
   assert results['dies']['error'] == 'its process died: SIGKILL'
-  assert results['hangs']['error'] == 'it took longer than 3 s'
+  assert results['hangs']['error'] == 'it took longer than 5 s'
   processes = {n: results[n]['process'] for n in 'abcd'}
   # A process goes on until it fails; each group has its own.
   assert processes['a'] == processes['b']

@@ -52,9 +52,9 @@ class Server:
     self._reply = reply
     host = '::1' if family == socket.AF_INET6 else '127.0.0.1'
     self._server = socket.create_server((host, 0), family=family)
-    port = self._server.getsockname()[1]
+    self.address = self._server.getsockname()[:2]
     name = f'[{host}]' if family == socket.AF_INET6 else host
-    self.url = f'http://{name}:{port}/v1'
+    self.url = f'http://{name}:{self.address[1]}/v1'
 
   def __enter__(self):
     threading.Thread(target=self._serve, daemon=True).start()
@@ -88,7 +88,7 @@ def _read_request(connection):
   """Reads a request to its end.
 
   Raises:
-    ConnectionError: the client has closed the connection before.
+    ConnectionError: the client closed the connection before that.
   """
   data = b''
   while b'\r\n\r\n' not in data:

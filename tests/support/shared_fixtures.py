@@ -130,10 +130,11 @@ def undrawn():
 
 @pytest.fixture
 def interruptible():
-  """Stop signals reach the children of the test, and the test itself.
+  """Stop signals raise KeyboardInterrupt here, and children do not ignore them.
 
   In the background of a shell SIGINT is ignored, under nohup and after libtpu
   was loaded SIGHUP is; children inherit that from a process without handlers.
+  Python does not see what libtpu sets, so its handlers are not set again.
   """
   before = {n: signal.getsignal(n) for n in stop_handlers.SIGNALS}
   for number in before:

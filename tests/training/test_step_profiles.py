@@ -9,9 +9,12 @@ import tiny_runs
 from hermesflow_jax.training import training_loop
 
 
-@pytest.fixture(autouse=True)
-def short(monkeypatch):
-  """Leaves out the operations of all programs of this process: seconds."""
+@pytest.fixture
+def without_hlo(monkeypatch):
+  """Leaves out the operations of all programs of this process.
+
+  To write them takes seconds; the first test does so, as users do.
+  """
   options = jax.profiler.ProfileOptions()
   options.enable_hlo_proto = False
   start = jax.profiler.start_trace
@@ -23,7 +26,7 @@ def short(monkeypatch):
 
 
 def run(steps, folder, profile, **hooks):
-  """Trains, and profiles the steps from the first to before the second."""
+  """Trains, and profiles the steps from profile[0] to before profile[1]."""
   mesh = tiny.mesh(8, 1)
   loop = {'log_every': 1, 'profile': profile}
   training_loop.run_loop(
@@ -40,6 +43,7 @@ def test_steps_are_traced_where_asked(tmp_path):
   assert list(tmp_path.rglob('*.xplane.pb'))
 
 
+@pytest.mark.usefixtures('without_hlo')
 def test_a_profile_is_written_also_of_a_run_that_ends_within_it(tmp_path):
   def stop():
     raise KeyboardInterrupt
@@ -51,6 +55,7 @@ def test_a_profile_is_written_also_of_a_run_that_ends_within_it(tmp_path):
   assert list((tmp_path / 'next').rglob('*.xplane.pb'))
 
 
+@pytest.mark.usefixtures('without_hlo')
 def test_a_profile_comes_into_a_bucket(bucket):
   run(5, 'gs://bucket/run/profile', (2, 4))
   assert any(
