@@ -76,13 +76,18 @@ def test_a_server_that_speaks_no_tls_and_an_unknown_host_are_one_line(tmp_path):
   assert 'nobody.invalid' in error_of(server, tmp_path)
 
 
+def running_threads():
+  """Returns the threads that have begun to run and have not ended."""
+  return {thread for thread in threading.enumerate() if thread.is_alive()}
+
+
 def test_the_server_forgets_a_client_that_closes_its_connection():
   """Else its thread would read on, and slow all tests of this process."""
   with hostile_server.Server(hostile_server.http()) as server:
-    others = set(threading.enumerate())
+    others = running_threads()
     with socket.create_connection(server.address) as client:
       client.sendall(b'POST')
-      while not (answering := set(threading.enumerate()) - others):
+      while not (answering := running_threads() - others):
         time.sleep(0.01)
     for thread in answering:
       thread.join(10)
